@@ -1,16 +1,16 @@
 //! Reads the content of queued mail back from the spool, verifying every octet.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     io,
     path::PathBuf,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use glommio::io::DmaFile;
+use glommio::{io::DmaFile, timer::sleep};
 use ringpost_core::spool::Piece;
 
 use crate::disk::segment_name;
@@ -22,6 +22,8 @@ pub(crate) struct Store {
     /// that has been removed takes up its space for as long as it is open here: this shard's logs
     /// say so when they remove one, those of other shards are closed when they fall idle.
     open: RefCell<VecDeque<Open>>,
+    /// Whether a task looks for idle files; none runs while no file is open.
+    is_watching: Cell<bool>,
 }
 
 struct Open {
@@ -33,7 +35,7 @@ struct Open {
 
 impl Store {
     pub(crate) fn new(spool: PathBuf) -> Rc<Self> {
-        Rc::new(Self { spool, open: RefCell::default() })
+        Rc::new(Self { spool, open: RefCell::default(), is_watching: Cell::new(false) })
     }
 
     /// The directory of a log.
@@ -48,9 +50,12 @@ impl Store {
     }
 
     /// The octets of `piece`; an error if they are not those that were written.
-    pub(crate) async fn read(&self, piece: Piece) -> io::Result<Bytes> {
+    pub(crate) async fn read(self: &Rc<Self>, piece: Piece) -> io::Result<Bytes> {
         if piece.length == 0 {
             return Ok(Bytes::new());
+        }
+        if !self.is_watching.replace(true) {
+            glommio::spawn_local(watch(Rc::downgrade(self))).detach();
         }
         let file = self.file(piece.log, piece.segment).await?;
         let octets =
@@ -101,6 +106,20 @@ impl Store {
     }
 }
 
+/// Closes files as they fall idle, until none is open: a shard that reads nothing any more must not
+/// keep the space of what another shard has removed.
+async fn watch(store: Weak<Store>) {
+    loop {
+        sleep(OPEN_IDLE_MAX).await;
+        let Some(store) = store.upgrade() else { return };
+        store.close_idle(Instant::now());
+        if store.open.borrow().is_empty() {
+            store.is_watching.set(false);
+            return;
+        }
+    }
+}
+
 /// The directory of a log.
 pub(crate) fn log_folder(spool: &std::path::Path, log: u16) -> PathBuf {
     spool.join(format!("{log:05}"))
@@ -115,7 +134,7 @@ pub(crate) fn log_number(name: &str) -> Option<u16> {
 /// Files kept open; beyond it the one read longest ago is closed.
 const OPEN_FILES_MAX: usize = 16;
 /// How long a file stays open that nobody reads.
-const OPEN_IDLE_MAX: Duration = Duration::from_mins(1);
+const OPEN_IDLE_MAX: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

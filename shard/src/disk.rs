@@ -42,6 +42,8 @@ pub(crate) struct Disk {
     /// Outcomes the log has no room for yet. Their number is bounded by that of queued recipients.
     backlog: RefCell<VecDeque<Record>>,
     is_working: Cell<bool>,
+    /// Whether this life has a segment of its own.
+    has_created: Cell<bool>,
     /// Wakes the task that works while it waits for a full disk.
     resting: Cell<Option<Waker>>,
     /// Who reads what is written here.
@@ -79,6 +81,7 @@ impl Disk {
             waiting: RefCell::default(),
             backlog: RefCell::default(),
             is_working: Cell::new(false),
+            has_created: Cell::new(false),
             resting: Cell::default(),
             store,
             voice,
@@ -354,18 +357,40 @@ impl Disk {
 
     async fn create(&self, segment: u64, size: u64) -> io::Result<()> {
         let path = self.path(segment);
-        let made = self.allocate(&path, size).await;
-        match made {
-            Ok(file) => {
-                self.files.borrow_mut().insert(segment, Rc::new(file));
-                Ok(())
-            }
-            Err(error) => {
-                // Half a segment is of no use and may be what the disk lacks.
-                let _ = std::fs::remove_file(&path);
-                Err(error)
+        let is_first = !self.has_created.get();
+        let mut made = self.make(&path, size).await;
+        if is_first && made.as_ref().is_err_and(|error| kind(error) == DiskError::NoSpace) {
+            // Without a segment of its own this life could not even write down what it delivers,
+            // and a full disk would stay full.
+            if std::fs::remove_file(self.folder.join(RESERVE)).is_ok() {
+                made = self.make(&path, size).await;
             }
         }
+        self.files.borrow_mut().insert(segment, Rc::new(made?));
+        self.has_created.set(true);
+        if !is_first {
+            self.keep_reserve(size).await;
+        }
+        Ok(())
+    }
+
+    /// Sets room aside for the first segment of the next life, if there is any to set aside.
+    async fn keep_reserve(&self, size: u64) {
+        let path = self.folder.join(RESERVE);
+        if !path.exists() {
+            // The next segment is an occasion to try again.
+            let _ = self.make(&path, size).await;
+        }
+    }
+
+    /// A file with its whole size allocated, or none at all.
+    async fn make(&self, path: &Path, size: u64) -> io::Result<DmaFile> {
+        let made = self.allocate(path, size).await;
+        if made.is_err() {
+            // Half a segment is of no use and may be what the disk lacks.
+            let _ = std::fs::remove_file(path);
+        }
+        made
     }
 
     async fn allocate(&self, path: &Path, size: u64) -> io::Result<DmaFile> {
@@ -415,6 +440,8 @@ fn kind(error: &io::Error) -> DiskError {
 
 /// How often a full disk is asked again.
 const FULL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The file that keeps room for the first segment of the next life of a log.
+pub(crate) const RESERVE: &str = "reserve";
 
 #[cfg(test)]
 mod tests {
@@ -486,6 +513,29 @@ mod tests {
             disk.settle().await;
             assert_eq!(recover(&spool).expect("readable").waiting(), 0);
         });
+        fs::remove_dir_all(&spool).expect("removed");
+    }
+
+    #[test]
+    fn room_is_set_aside_for_the_next_life_and_goes_with_the_log() {
+        let spool = std::env::temp_dir().join(format!("ringpost-reserve-{}", std::process::id()));
+        let store = Store::new(spool.clone());
+        let folder = store.folder(0);
+        fs::create_dir_all(&folder).expect("a directory");
+        let executor = LocalExecutorBuilder::default().make().expect("a ring");
+        executor.run(async {
+            let (events, _told) = async_channel::unbounded();
+            let voice = Voice::new(0, Clock::new(Instant::now()), events);
+            let limits = Limits { segment_size: 8 * BLOCK, ..Limits::default() };
+            let disk = Disk::open(Log::new(0, 0, 7, limits), store, voice).await.expect("opened");
+            disk.commit(message(Mid(1))).await.expect("durable");
+            disk.settle().await;
+        });
+        let reserve = fs::metadata(folder.join(RESERVE)).expect("set aside");
+        assert_eq!(reserve.len(), 8 * BLOCK);
+        assert_eq!(recover(&spool).expect("readable").waiting(), 1);
+        crate::recovery::remove(&folder).expect("removed with all that belongs to it");
+        assert!(!folder.exists());
         fs::remove_dir_all(&spool).expect("removed");
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -99,7 +100,7 @@ impl Queued {
     }
 
     /// One run of the content, from memory or from the spool.
-    pub(crate) async fn run(&self, index: usize, store: &Store) -> io::Result<Bytes> {
+    pub(crate) async fn run(&self, index: usize, store: &Rc<Store>) -> io::Result<Bytes> {
         match (&self.memory, index.checked_sub(1)) {
             (Some(memory), _) => Ok(memory.chunks[index].clone()),
             (None, None) => store.read(self.header).await,
@@ -108,7 +109,7 @@ impl Queued {
     }
 
     /// The header block, for reports.
-    pub(crate) async fn header(&self, store: &Store) -> io::Result<Bytes> {
+    pub(crate) async fn header(&self, store: &Rc<Store>) -> io::Result<Bytes> {
         store.read(self.header).await
     }
 }

@@ -16,7 +16,7 @@ use ringpost_core::{
 
 use crate::{
     content::{log_folder, log_number},
-    disk::segment_number,
+    disk::{RESERVE, segment_name, segment_number},
 };
 
 /// What was found, ready to be shared out among the shards.
@@ -46,7 +46,7 @@ pub fn recover(spool: &Path) -> io::Result<Found> {
         let folder = log_folder(spool, log);
         for segment in numbered(&folder, segment_number)? {
             recovery.segment(log, segment);
-            read(&folder.join(crate::disk::segment_name(segment)), &mut recovery)?;
+            read(&folder.join(segment_name(segment)), &mut recovery)?;
         }
     }
     Ok(Found { recovered: recovery.finish(), spool: spool.to_owned() })
@@ -107,9 +107,11 @@ impl Found {
 pub(crate) fn remove(folder: &Path) -> io::Result<()> {
     let directory = File::open(folder)?;
     for segment in numbered(folder, segment_number)? {
-        fs::remove_file(folder.join(crate::disk::segment_name(segment)))?;
+        fs::remove_file(folder.join(segment_name(segment)))?;
         directory.sync_all()?;
     }
+    // Not every log has one; what matters is that the directory goes.
+    let _ = fs::remove_file(folder.join(RESERVE));
     fs::remove_dir(folder)
 }
 
